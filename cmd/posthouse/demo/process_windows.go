@@ -1,0 +1,5 @@
+package demo
+
+import "syscall"
+
+func processAttributes(bool) *syscall.SysProcAttr { return nil }
