@@ -43,6 +43,9 @@ type Config struct {
 	MarkInterval  time.Duration // how often the tail marks are refreshed; default 100 ms
 	SlowDisk      time.Duration // a sync that took longer is reported; one that hangs is, after 2 s at least; default 500 ms
 	ExportIdle    time.Duration // an Export not asked for that long is given up; default 1 min
+
+	ScrubInterval time.Duration // all tables are read at the start and then so often, to find damage while others are whole; default: never
+	ScrubRate     int64         // bytes a second that a scrub reads at most; default 64 MiB
 }
 
 func (c Config) withDefaults() Config {
@@ -67,6 +70,7 @@ func (c Config) withDefaults() Config {
 	defD(&c.MarkInterval, 100*time.Millisecond)
 	defD(&c.SlowDisk, 500*time.Millisecond)
 	defD(&c.ExportIdle, time.Minute)
+	def(&c.ScrubRate, 64<<20)
 	if disk.IsZero(c.FS) {
 		c.FS = Disk()
 	}
@@ -95,6 +99,7 @@ func (c Config) Validate() error {
 	bad(c.Cache < 0, "Cache is negative")
 	bad(c.EntryCache < 0, "EntryCache is negative")
 	bad(c.FullSpace < 0 || c.LowSpace < c.FullSpace, "LowSpace %d is below FullSpace %d", c.LowSpace, c.FullSpace)
-	bad(c.SpaceInterval < 0 || c.MarkInterval < 0 || c.SlowDisk < 0 || c.ExportIdle < 0, "an interval is negative")
+	bad(c.SpaceInterval < 0 || c.MarkInterval < 0 || c.SlowDisk < 0 || c.ExportIdle < 0 || c.ScrubInterval < 0, "an interval is negative")
+	bad(c.ScrubRate < 0, "ScrubRate is negative")
 	return errors.Join(errs...)
 }

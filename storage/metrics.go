@@ -18,6 +18,9 @@ type metrics struct {
 	hanging  prometheus.Counter
 	restores prometheus.Counter
 
+	scrubBytes prometheus.Counter
+	scrubbed   prometheus.Gauge // when the last scrub ended
+
 	registered []prometheus.Collector
 
 	byClass []prometheus.Observer
@@ -48,6 +51,12 @@ func newMetrics() *metrics {
 		restores: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "posthouse_storage_restores_total", Help: "States replaced by an import.",
 		}),
+		scrubBytes: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "posthouse_storage_scrub_bytes_total", Help: "Bytes of tables read to see whether they are sound.",
+		}),
+		scrubbed: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "posthouse_storage_scrub_timestamp_seconds", Help: "When all tables were last found sound; 0: not since the start.",
+		}),
 	}
 	for _, c := range disk.Classes() {
 		m.byClass = append(m.byClass, m.fsync.WithLabelValues(c.String()))
@@ -58,7 +67,7 @@ func newMetrics() *metrics {
 }
 
 func (m *metrics) collectors(s *Store) []prometheus.Collector {
-	return []prometheus.Collector{m.fsync, m.commit, m.flushes, m.stalls, m.slow, m.hanging, m.restores, sizes{s}}
+	return []prometheus.Collector{m.fsync, m.commit, m.flushes, m.stalls, m.slow, m.hanging, m.restores, m.scrubBytes, m.scrubbed, sizes{s}}
 }
 
 // register adds the metrics to the Registerer, all or none.

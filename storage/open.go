@@ -124,6 +124,10 @@ func (s *Store) open() error {
 	s.wg.Add(2)
 	go s.markLoop()
 	go s.exportLoop()
+	if s.cfg.ScrubInterval > 0 {
+		s.wg.Add(1)
+		go s.scrubLoop()
+	}
 	return nil
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/posthouse/posthouse/test/proc"
 )
 
-// A bit is flipped in nearly each message on a stopped node's disk, where no look at the start needs to find it. The node is made to lead: it
+// A bit is flipped in nearly each message on a stopped node's disk, and the node looks for no damage by itself. It is made to lead: it
 // ends with a word on the damage as soon as it has to read what is damaged, and serves none of it. Emptied, it is a new replica.
 func TestG10DamageIsNeverServed(t *testing.T) {
 	s := begin(t)
@@ -30,6 +30,7 @@ func TestG10DamageIsNeverServed(t *testing.T) {
 	before := replicaID(t, victim)
 	riddle(t, victim, "state/*.sst", "quiet")
 	said := lines(victim)
+	victim.Setenv(t, "POSTHOUSE_DISK_SCRUB", "0s")
 	victim.Restart()
 	for tries := 0; victim.Running(); tries++ {
 		if tries == 20 {

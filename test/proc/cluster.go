@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -111,22 +112,37 @@ func (c *Cluster) around(i int, f func(*Proxy)) {
 // WaitReady waits until every running node takes durable publishers and subscribers.
 func (c *Cluster) WaitReady(timeout time.Duration) {
 	c.t.Helper()
-	var why string
-	Eventually(c.t, timeout, func() bool {
-		for _, n := range c.Nodes {
-			if n.PID() == 0 {
-				continue
-			}
-			if !n.Running() {
-				c.t.Fatalf("node %s ended by itself:\n%s", n.Name, tail(n.Log(), 40))
-			}
-			if err := n.Get(api.PathReady, nil); err != nil {
-				why = fmt.Sprintf("node %s: %v", n.Name, err)
-				return false
-			}
+	if err := c.waitReady(timeout); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *Cluster) waitReady(timeout time.Duration) error {
+	for deadline := time.Now().Add(timeout); ; time.Sleep(10 * time.Millisecond) {
+		err := c.notReady()
+		if err == nil || errors.Is(err, errEnded) || time.Now().After(deadline) {
+			return err
 		}
-		return true
-	}, func() string { return "cluster is not ready: " + why })
+	}
+}
+
+// errEnded says that a node has ended that nobody stopped.
+var errEnded = errors.New("ended by itself")
+
+// notReady says why not every running node takes durable publishers and subscribers; nil if they all do.
+func (c *Cluster) notReady() error {
+	for _, n := range c.Nodes {
+		if n.PID() == 0 {
+			continue
+		}
+		if !n.Running() {
+			return fmt.Errorf("node %s %w:\n%s", n.Name, errEnded, tail(n.Log(), 40))
+		}
+		if err := n.Get(api.PathReady, nil); err != nil {
+			return fmt.Errorf("node %s is not ready: %w", n.Name, err)
+		}
+	}
+	return nil
 }
 
 // Leader is the node that leads a group (0 is meta), by the word of a majority of the nodes that run.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -70,6 +71,13 @@ func (n *Node) Start() {
 		n.mu.Unlock()
 		close(exited)
 	}()
+}
+
+// Setenv puts a variable into the environment of every later start, until the test t ends.
+func (n *Node) Setenv(t testing.TB, key, value string) {
+	before := n.env
+	n.env = append(slices.Clone(before), key+"="+value)
+	t.Cleanup(func() { n.env = before })
 }
 
 // PID is the process id, 0 if none runs.

@@ -32,8 +32,15 @@ func (s *Shared) For(t testing.TB) *Cluster {
 	if s.cluster == nil {
 		s.start(t)
 	} else {
+		complain := t.Errorf
+		if s.life.Failed() {
+			complain = t.Logf // it has been said once
+		}
 		s.life.TB = t
-		s.mend()
+		if err := s.mend(); err != nil {
+			complain("what the test before this one left can't be mended, so a new cluster is started: %v", err)
+			s.start(t)
+		}
 	}
 	logs := map[*Node]int{}
 	for _, n := range s.cluster.Nodes {
@@ -65,8 +72,8 @@ func (s *Shared) start(t testing.TB) {
 	s.cluster.WaitReady(90 * time.Second)
 }
 
-// mend undoes what a test may have left broken.
-func (s *Shared) mend() {
+// mend undoes what a test may have left broken, as far as nodes that start again do.
+func (s *Shared) mend() error {
 	for i := range s.cluster.Nodes {
 		s.cluster.Rejoin(i)
 	}
@@ -78,7 +85,7 @@ func (s *Shared) mend() {
 			n.Restart()
 		}
 	}
-	s.cluster.WaitReady(90 * time.Second)
+	return s.cluster.waitReady(90 * time.Second)
 }
 
 // End stops the cluster and gives the turn to others. A package that has a Shared calls it from TestMain.

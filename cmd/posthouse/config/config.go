@@ -86,6 +86,9 @@ type Disk struct {
 	Reserve int64 // ballast that is freed so that confirming and deleting still work
 	Low     int64 // free bytes below which publishers of what is kept have less credit
 	Full    int64 // free bytes below which durable publishes are refused
+
+	Scrub     time.Duration // how often all tables are read to find damage
+	ScrubRate int64         // bytes a second read for that at most
 }
 
 // Log is where the log goes: always standard error.

@@ -56,6 +56,8 @@ func newTable(c *Config) *table {
 	t.value("disk.reserve", "64MiB", "ballast, freed when the disk is full so that confirming and deleting still work", size(&c.Disk.Reserve))
 	t.value("disk.low", "1GiB", "free space below which publishers of what is kept have less credit", size(&c.Disk.Low))
 	t.value("disk.full", "256MiB", "free space below which durable publishes are refused", size(&c.Disk.Full))
+	t.value("disk.scrub", "24h", "how often all that is kept is read to find damage, beside once after the start; a node that finds some ends and says where (0s: never)", duration(&c.Disk.Scrub))
+	t.value("disk.scrub-rate", "64MiB", "bytes a second that are read for that at most", size(&c.Disk.ScrubRate))
 	t.value("log.level", "info", "debug, info, warn or error", oneOf(&c.Log.Level, "debug", "info", "warn", "error"))
 	t.value("log.format", "text", "text or json", oneOf(&c.Log.Format, "text", "json"))
 	t.value("shutdown-timeout", "10s", "time for clients and disks when the node stops", duration(&c.ShutdownTimeout))

@@ -112,6 +112,7 @@ func (n *Node) openGroups(ctx context.Context, registry prometheus.Registerer, f
 	n.store, err = storage.Open(ctx, storage.Config{
 		Dir: cfg.Data, Cluster: cfg.Cluster.ID, Node: cfg.Node, Logger: n.log.With("part", "storage"), Registerer: registry, Fatal: fatal,
 		Reserve: cfg.Disk.Reserve, LowSpace: cfg.Disk.Low, FullSpace: cfg.Disk.Full,
+		ScrubInterval: cfg.Disk.Scrub, ScrubRate: cfg.Disk.ScrubRate,
 		LogMemory: tableMemory(cfg.Memory), StateMemory: tableMemory(cfg.Memory), Cache: tableMemory(cfg.Memory),
 	})
 	if err != nil {
