@@ -109,7 +109,6 @@ func (o *outgoing) hold(giveUp bool) bool {
 	for _, r := range g.Reports() {
 		reports[r.Replica] = r
 	}
-	slack := trailing(g.cfg, meanEntry(g.log)) / 2
 	for to, s := range o.open {
 		if s.used.IsZero() && !giveUp {
 			continue
@@ -118,7 +117,7 @@ func (o *outgoing) hold(giveUp bool) bool {
 		if member && r.Live && s.sent {
 			s.used = time.Now() // it is catching up
 		}
-		caughtUp := s.sent && member && r.LastIndex+slack >= g.log.Last()
+		caughtUp := s.sent && member && g.within(r.LastIndex)
 		if giveUp || !member || caughtUp || s.serving == 0 && time.Since(s.used) > g.cfg.transferSilence() {
 			delete(o.open, to)
 			s.closeExport()
@@ -130,6 +129,15 @@ func (o *outgoing) hold(giveUp bool) bool {
 		held = true
 	}
 	return held
+}
+
+// within says whether a replica whose log ends at an index will hardly miss what is cut next.
+func (g *Group) within(index uint64) bool {
+	if index+g.cfg.TrailingMin/2 >= g.log.Last() {
+		return true
+	}
+	behind, err := g.log.BytesAfter(index)
+	return err == nil && behind <= g.cfg.TrailingBytes/2 && index+g.cfg.TrailingMax/2 >= g.log.Last()
 }
 
 // close ends all seedings. Senders that are still at it fail.

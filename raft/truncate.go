@@ -34,7 +34,6 @@ func (g *Group) truncate() {
 // while one is being seeded here, the record is about to change.
 func (g *Group) wantsSnapshot() bool {
 	record := g.mark().index
-	mean := meanEntry(g.log)
 	applied, _, _ := g.fsm.at()
 	if applied <= record || g.incoming.busy() {
 		return false
@@ -42,29 +41,42 @@ func (g *Group) wantsSnapshot() bool {
 	if full := g.node.space().Level == storage.SpaceFull; g.outgoing.hold(full || g.log.Bytes() > g.cfg.PinnedBytes) {
 		return false
 	}
-	behind := func(index uint64) int64 { return int64(index-min(index, record)) * mean }
-	if behind(applied) >= g.cfg.SnapshotBytes {
+	switch bytes := g.bytesBetween(record, applied); {
+	case bytes >= g.cfg.SnapshotBytes:
 		return true
-	}
-	if behind(applied) < g.cfg.SnapshotBytes/4 {
+	case bytes < g.cfg.SnapshotBytes/4:
 		return false
 	}
 	// The state was flushed anyway, behind the record: a snapshot now costs little.
 	durable, err := g.state.DurableApplied()
-	return err == nil && behind(durable) >= g.cfg.SnapshotBytes/4
+	return err == nil && g.bytesBetween(record, durable) >= g.cfg.SnapshotBytes/4
+}
+
+// bytesBetween is what the entries above index a, up to and with b, take in the log: 0 if that can't be read now, which is for others to say.
+func (g *Group) bytesBetween(a, b uint64) int64 {
+	behindA, errA := g.log.BytesAfter(a)
+	behindB, errB := g.log.BytesAfter(b)
+	if errA != nil || errB != nil {
+		return 0
+	}
+	return behindA - behindB
 }
 
 // snapshot blocks for the flush.
 func (g *Group) snapshot(inst *instance) {
+	trailing, err := g.trailing()
+	if err != nil {
+		return // the log has been closed, or has failed: others say so
+	}
 	rc := inst.raft.ReloadableConfig()
-	rc.TrailingLogs = trailing(g.cfg, meanEntry(g.log))
+	rc.TrailingLogs = trailing
 	if err := inst.raft.ReloadConfig(rc); err != nil {
 		g.logger.Error("cannot set the number of trailing entries", "error", err)
 		return
 	}
 	g.snapshotting.Store(true)
 	defer g.snapshotting.Store(false)
-	err := inst.await(g.ctx, func() hraft.Future { return inst.raft.Snapshot() })
+	err = inst.await(g.ctx, func() hraft.Future { return inst.raft.Snapshot() })
 	switch {
 	case err == nil:
 		g.counts.snapshots.Add(1)
@@ -79,15 +91,9 @@ func (g *Group) snapshot(inst *instance) {
 	}
 }
 
-// trailing is how many entries to keep behind a snapshot.
-func trailing(c *Config, mean int64) uint64 {
-	return min(max(uint64(c.TrailingBytes/max(mean, 1)), c.TrailingMin), c.TrailingMax)
-}
-
-func meanEntry(log *storage.Log) int64 {
-	first, last := log.First(), log.Last()
-	if last == 0 {
-		return 1
-	}
-	return max(log.Bytes()/int64(last-first+1), 1)
+// trailing is how many entries at the end of the log to keep behind a snapshot. Entries differ in size by a factor of thousands, so they are
+// counted by their bytes, not by a mean of those that are there.
+func (g *Group) trailing() (uint64, error) {
+	n, err := g.log.EntriesWithin(g.cfg.TrailingBytes)
+	return min(max(n, g.cfg.TrailingMin), g.cfg.TrailingMax), err
 }

@@ -140,6 +140,12 @@ func parseEntry(key, b []byte) (storedEntry, error) {
 	return e, nil
 }
 
+// parseEntryCount decodes what is in front of an entry's bytes.
+func parseEntryCount(key, b []byte) (storedEntry, error) {
+	e, _, err := parseEntryHeader(key, b)
+	return e, err
+}
+
 // fixed is a record of a version and some numbers.
 func fixed(numbers ...uint64) []byte {
 	b := make([]byte, 1, 1+8*len(numbers))

@@ -67,12 +67,6 @@ func (l *Log) Tail() (index, term uint64) {
 	return b.last, b.lastTerm
 }
 
-// Bytes is what the entries of the log take, keys and values before compression. It never blocks.
-func (l *Log) Bytes() int64 {
-	b := l.snapshot()
-	return int64(b.cum - b.before)
-}
-
 func (l *Log) snapshot() logBounds {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -102,7 +96,9 @@ func (l *Log) Entry(i uint64) (Entry, error) {
 }
 
 // read fetches an entry from the database.
-func (l *Log) read(i uint64) (storedEntry, error) {
+func (l *Log) read(i uint64) (storedEntry, error) { return l.get(i, parseEntry) }
+
+func (l *Log) get(i uint64, parse func(key, value []byte) (storedEntry, error)) (storedEntry, error) {
 	key := entryKey(make([]byte, 0, entryKeyLen), l.group, i)
 	value, closer, err := l.s.logDB.Get(key)
 	if err == pebble.ErrNotFound {
@@ -114,7 +110,7 @@ func (l *Log) read(i uint64) (storedEntry, error) {
 		l.s.fail("corrupt data", &CorruptError{Path: l.s.path(disk.LogDir), Remedy: remedyLog, Err: err})
 	}
 	l.s.fail("log cannot be read", err)
-	e, err := parseEntry(key, value)
+	e, err := parse(key, value)
 	if err != nil {
 		err = fmt.Errorf("log of group %d: entry %d: %w", l.group, i, err)
 		l.s.fail("corrupt data", &CorruptError{Path: l.s.path(disk.LogDir), Remedy: remedyLog, Err: err})

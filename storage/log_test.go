@@ -34,6 +34,25 @@ func checkLog(t *testing.T, l *Log, want []Entry) {
 	if l.Bytes() != bytes {
 		t.Fatalf("log has %d bytes, want %d", l.Bytes(), bytes)
 	}
+	var after int64
+	for i := len(want); i >= 0; i-- { // of which the last are i and above
+		index := last - uint64(len(want)-i)
+		if got, err := l.BytesAfter(index); err != nil || got != after {
+			t.Fatalf("%d bytes after entry %d, %v, want %d", got, index, err, after)
+		}
+		for _, b := range []int64{after, after - 1} {
+			fit := len(want) - i
+			if b < after && fit > 0 {
+				fit--
+			}
+			if got, err := l.EntriesWithin(b); err != nil || got != uint64(fit) {
+				t.Fatalf("%d entries within %d bytes, %v, want %d", got, b, err, fit)
+			}
+		}
+		if i > 0 {
+			after += int64(entrySize(&want[i-1]))
+		}
+	}
 	for _, i := range []uint64{0, first - 1, last + 1, last + 1000} {
 		if _, err := l.Entry(i); i != first && err != ErrNotFound {
 			t.Fatalf("entry %d: %v", i, err)

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -63,6 +64,30 @@ func TestLogIsCutWithoutTheLostFollower(t *testing.T) {
 		l.Stop()
 		c.Settle(1)
 		c.Check(1, l)
+	})
+}
+
+// Logs are cut by bytes, not by the number of entries that were small until now.
+func TestLogIsCutByBytes(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		const snapshot, trailing, large = 256 << 10, 64 << 10, 16 << 10
+		c := Start(t, Options{Tune: func(_ string, rc *raft.Config) {
+			rc.SnapshotBytes, rc.TrailingBytes, rc.TrailingMin = snapshot, trailing, 2
+		}})
+		var loads []*Load
+		for _, x := range []struct{ size, count int }{{20, 500}, {large, 28}} {
+			l := c.StartLoad(1, fmt.Sprint("l", x.size), x.size)
+			l.AwaitMore(x.count)
+			l.Stop()
+			loads = append(loads, l)
+		}
+		c.Settle(1)
+		for _, name := range c.Names() {
+			c.Await("the log is short", func() bool {
+				return c.Node(name).Group(1).Status().LogBytes <= snapshot+trailing+3*large
+			})
+		}
+		c.Check(1, loads...)
 	})
 }
 
