@@ -37,7 +37,8 @@ func TestG02SubscribedMeansFromNowOn(t *testing.T) {
 	for i, n := range s.Cluster.Others(still) {
 		s.Publish(fmt.Sprint("fresh", i), n, fresh, actor.Load{Window: 200, Every: time.Millisecond, MayBreak: true}).More(10)
 	}
-	witness := s.Publish("witness", still, fresh, actor.Load{Window: 1000, Every: 2 * time.Millisecond, MayBreak: true})
+	// Slow enough that its window lasts as long as the activation may take.
+	witness := s.Publish("witness", still, fresh, actor.Load{Window: 1000, Every: 20 * time.Millisecond, MayBreak: true})
 	witness.More(20)
 	still.Stop()
 	across := s.Subscribe("across", meta, actor.Subscription{Address: fresh, Limits: roomy})
@@ -45,7 +46,7 @@ func TestG02SubscribedMeansFromNowOn(t *testing.T) {
 	sent := witness.Sent()
 	s.Eventually(func() bool { return witness.Sent() > sent+20 }, func() string { return "the publisher at the node that stands still sends nothing" })
 	still.Continue()
-	witness.More(200)
+	witness.More(100)
 	across.End()
 
 	s.Step("the leader of meta, node %s, is killed while subscriptions are made", meta.Name)

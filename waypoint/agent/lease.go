@@ -259,7 +259,8 @@ func (l *lease) take(s *peer.Session, m *peer.Lease) (changed bool, err error) {
 	return changed, nil
 }
 
-// grant counts a lease from when its renewal was sent. It tells whether the mode has changed.
+// grant counts a lease from when its renewal was sent. It tells whether publishes may be treated otherwise than just before: the mode has changed,
+// or the lease before had run out already, though no tick has seen it, and they were withheld.
 func (l *lease) grant(m *peer.Lease) bool {
 	sent, known := l.asked[m.ID]
 	if !known || m.Millis == 0 {
@@ -272,9 +273,10 @@ func (l *lease) grant(m *peer.Lease) bool {
 	if int64(until) <= l.expiry.Load() || l.agent.cfg.Clock() >= until {
 		return false
 	}
-	l.expiry.Store(int64(until))
+	before := l.expiry.Swap(int64(until))
 	if l.is() == leased {
-		return false
+		// The clock is looked at after the exchange: whoever has seen the lease before run out, saw it sooner.
+		return int64(l.agent.cfg.Clock()) >= before
 	}
 	if l.is() == isolated {
 		l.log.Info("no longer isolated", "epoch", l.table.Load().epoch)

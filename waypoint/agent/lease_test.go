@@ -130,6 +130,30 @@ func TestLeaseCountsFromSending(t *testing.T) {
 	})
 }
 
+// A lease that has run out and is renewed before a tick has seen it: what was withheld meanwhile is asked about again.
+func TestWithheldGoesOnWhenTheLeaseComesJustTooLate(t *testing.T) {
+	run(t, Config{}, func(t *testing.T, w *world) {
+		w.leased()
+		w.meta.set(func() { w.meta.mute = true })
+		pass(tick / 4) // between two ticks
+		l := w.agent.lease
+		l.expiry.Store(int64(w.agent.cfg.Clock()))
+		if v := w.verdict("x"); v != Withhold || l.is() != leased {
+			t.Fatal(v, l.is())
+		}
+		before := w.change.Load()
+		l.mu.Lock()
+		session, id := l.session, l.lastID+1
+		l.lastID++
+		l.asked[id] = w.agent.cfg.Clock()
+		l.mu.Unlock()
+		l.Received(session, []peer.Message{&peer.Lease{ID: id, Millis: 1500, Epoch: l.table.Load().epoch}})
+		if v := w.verdict("x"); v != Direct || w.change.Load() == before {
+			t.Errorf("%v, and nobody was told", v)
+		}
+	})
+}
+
 func TestIsolation(t *testing.T) {
 	cfg := Config{LetThrough: 2, Temporary: func(a string) bool { return a == "temp" }}
 	run(t, cfg, func(t *testing.T, w *world) {
