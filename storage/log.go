@@ -91,23 +91,45 @@ func (l *Log) Entry(i uint64) (Entry, error) {
 		return Entry{}, err
 	}
 	defer leave()
-	stored, err := l.read(i)
+	stored, err := l.seek(i, parseEntry)
 	return stored.Entry, err
 }
 
-// read fetches an entry from the database.
-func (l *Log) read(i uint64) (storedEntry, error) { return l.get(i, parseEntry) }
+// read fetches an entry from the database, for who holds wmu.
+func (l *Log) read(i uint64) (storedEntry, error) {
+	e, err := l.get(i, parseEntry)
+	return e, l.missing(i, err)
+}
+
+// seek fetches an entry from the database, for who does not hold wmu. What a writer removes is gone from the database before its
+// removal is synced, and only then from the bounds: so an entry is missed only when no writer is under way.
+func (l *Log) seek(i uint64, parse func(key, value []byte) (storedEntry, error)) (storedEntry, error) {
+	e, err := l.get(i, parse)
+	if err == ErrNotFound {
+		l.wmu.Lock()
+		defer l.wmu.Unlock()
+		e, err = l.get(i, parse)
+	}
+	return e, l.missing(i, err)
+}
+
+// missing ends the process when an entry was not found that must be there. The caller holds wmu if err is ErrNotFound.
+func (l *Log) missing(i uint64, err error) error {
+	if err != ErrNotFound {
+		return err
+	}
+	if b := l.snapshot(); !b.empty() && i >= b.first && i <= b.last {
+		err := fmt.Errorf("log of group %d: entry %d is missing: %w", l.group, i, ErrCorrupt)
+		l.s.fail("corrupt data", &CorruptError{Path: l.s.path(disk.LogDir), Remedy: remedyLog, Err: err})
+	}
+	return ErrNotFound
+}
 
 func (l *Log) get(i uint64, parse func(key, value []byte) (storedEntry, error)) (storedEntry, error) {
 	key := entryKey(make([]byte, 0, entryKeyLen), l.group, i)
 	value, closer, err := l.s.logDB.Get(key)
 	if err == pebble.ErrNotFound {
-		// It may have been cut off since the caller looked.
-		if b := l.snapshot(); b.empty() || i < b.first || i > b.last {
-			return storedEntry{}, ErrNotFound
-		}
-		err = fmt.Errorf("log of group %d: entry %d is missing: %w", l.group, i, ErrCorrupt)
-		l.s.fail("corrupt data", &CorruptError{Path: l.s.path(disk.LogDir), Remedy: remedyLog, Err: err})
+		return storedEntry{}, ErrNotFound
 	}
 	l.s.fail("log cannot be read", err)
 	e, err := parse(key, value)

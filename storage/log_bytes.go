@@ -57,6 +57,6 @@ func (l *Log) EntriesWithin(bytes int64) (uint64, error) {
 
 // counted is how many bytes there are up to and with entry i.
 func (l *Log) counted(i uint64) (uint64, error) {
-	e, err := l.get(i, parseEntryCount)
+	e, err := l.seek(i, parseEntryCount)
 	return e.cum, err
 }

@@ -65,16 +65,14 @@ func (s *Store) scrubDatabase(p *scrubPacer, name string, db *pebble.DB) error {
 		switch {
 		case err == nil:
 			continue
-		case isNotExist(err):
-			// A compaction has replaced it since, or it is gone.
-			if now, err := backingTables(db); err != nil || !now[table] {
-				continue
-			}
 		case errors.Is(err, ErrClosed):
 			return err
-		case errors.As(err, &errno) && errno != syscall.EIO:
+		case !isNotExist(err) && errors.As(err, &errno) && errno != syscall.EIO:
 			// The system says no; that is no damage.
 			return fmt.Errorf("%s: %w", path, err)
+		}
+		if now, err := backingTables(db); err != nil || !now[table] {
+			continue // a compaction has replaced it meanwhile
 		}
 		s.corrupt(&CorruptError{Path: path, Remedy: s.remedy(name), Err: err})
 	}

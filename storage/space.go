@@ -74,6 +74,7 @@ type space struct {
 	owned      bool          // the directory is ours
 	ended      bool          // no more waiting: the Store is closed
 	reserve    int64         // bytes of the reserve file
+	unknown    bool          // free space could not be asked for the last time
 	making     bool          // the reserve file is being made
 	retryAfter time.Time     // when to try to make the reserve again
 	watchers   map[*spaceWatcher]struct{}
@@ -224,11 +225,20 @@ func (sp *space) look() {
 		return
 	}
 	usage, err := sp.fs.GetDiskUsage(sp.dir)
-	if err != nil && !errors.Is(err, vfs.ErrUnsupported) {
-		sp.log.Warn("free space is unknown", "dir", sp.dir, reason(err))
-	}
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
+	if err != nil && !errors.Is(err, vfs.ErrUnsupported) {
+		// What was known is believed on: a disk that was full is not empty because it can't be asked.
+		if !sp.unknown {
+			sp.log.Warn("free space can't be asked for; the last that was known counts", "dir", sp.dir, reason(err))
+		}
+		sp.unknown = true
+		next := sp.current()
+		next.Reserve, next.Waiting = sp.reserve, sp.full
+		sp.publishLocked(next)
+		return
+	}
+	sp.unknown = false
 	next := Space{
 		Free: int64(usage.AvailBytes), Total: int64(usage.TotalBytes),
 		Reserve: sp.reserve, Waiting: sp.full,

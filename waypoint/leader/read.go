@@ -310,11 +310,11 @@ func readPending(m *shard.Machine, sub, from uint64, n int) (list []message, who
 	return list, whole, w.Close()
 }
 
-// readSeqs reads messages by their positions, which are in order. What is not there is left out.
+// readSeqs reads messages by their positions, which are in order. What is not there is left out. With payloads it may stop short of the last one.
 func readSeqs(m *shard.Machine, topic uint64, seqs []uint64, payloads bool) (list []message, err error) {
 	var a arena
 	for _, seq := range seqs {
-		if a.bytes >= readBytes {
+		if payloads && a.bytes >= readBytes {
 			break
 		}
 		msg, err := m.Message(topic, seq)
