@@ -352,6 +352,36 @@ func TestG04LeaderChange(t *testing.T) {
 	})
 }
 
+// TestG04ManyHeldAreNotSentAgain has a router come back to a new leader with more deliveries than are read at once when there are payloads: all that
+// it accepts then is confirmed, and nothing of it goes out again.
+func TestG04ManyHeldAreNotSentAgain(t *testing.T) {
+	inWorld(t, nil, func(t *testing.T, w *world) {
+		const many = 4000
+		sub := w.start("news", peer.Limits{MaxMessages: 2 * many, MaxInFlight: many})
+		p, c := w.agent("r1", 1), w.agent("r2", 1)
+		c.attach(sub, 1, many)
+		var d []peer.Deliver
+		for range many / 100 {
+			p.publishN("news", 100, 10)
+			d = append(d, c.deliveries()...)
+		}
+		if len(d) != many {
+			t.Fatalf("%d delivered", len(d))
+		}
+		w.restart()
+		c = w.reopen(c)
+		c.hear()
+		c.say(&peer.Attach{Sub: sub, Gen: 1, Credit: 2 * many, Held: held(d...)})
+		c.accept(sub, 1, d...)
+		if again := c.deliveries(); len(again) != 0 {
+			t.Errorf("%d of %d were delivered again", len(again), many)
+		}
+		if n := w.cursor(sub).Confirmed.Messages; n != many {
+			t.Errorf("%d of %d are confirmed", n, many)
+		}
+	})
+}
+
 // TestEarlierGenerationHasItsSay comes back to a new leader with what an ended link has left, and the next link, at once: what the
 // first one has settled does not go out again to the second.
 func TestEarlierGenerationHasItsSay(t *testing.T) {
