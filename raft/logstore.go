@@ -3,6 +3,7 @@ package raft
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	hraft "github.com/hashicorp/raft"
 	"github.com/posthouse/posthouse/storage"
@@ -26,12 +27,19 @@ var _ hraft.LogStore = (*logStore)(nil)
 func (s *logStore) FirstIndex() (uint64, error) { return s.log.First(), nil }
 func (s *logStore) LastIndex() (uint64, error)  { return s.log.Last(), nil }
 
+// failedPause is longer than a process takes to end.
+const failedPause = 5 * time.Second
+
 func (s *logStore) GetLog(index uint64, out *hraft.Log) error {
 	e, err := s.log.Entry(index)
 	if errors.Is(err, storage.ErrNotFound) {
 		return hraft.ErrLogNotFound
 	}
 	if err != nil {
+		if !errors.Is(err, storage.ErrClosed) {
+			// The storage has failed and is ending the process, with its reason. Raft panics over an error here, and would be faster.
+			time.Sleep(failedPause)
+		}
 		return fmt.Errorf("read entry %d: %w", index, err)
 	}
 	*out = hraft.Log{Index: e.Index, Term: e.Term, Type: hraft.LogType(e.Type), Data: e.Data, Extensions: e.Extensions, AppendedAt: e.AppendedAt}
