@@ -153,10 +153,13 @@ func (s *shard) admit(address string) Admission {
 			return Admission{Verdict: Refuse, Err: err}
 		}
 	}
-	if s.full.Load() {
-		return Admission{Verdict: Withhold}
+	if !s.full.Load() {
+		return Admission{Verdict: Captured}
 	}
-	return Admission{Verdict: Captured}
+	if s.leaderless.Load() {
+		return Admission{Verdict: Refuse, Err: s.noLeader}
+	}
+	return Admission{Verdict: Withhold}
 }
 
 // Publish hands a captured publish to its shard. The receipt hears what became of it.

@@ -495,3 +495,41 @@ func TestLaneQueue(t *testing.T) {
 		}
 	}
 }
+
+// TestG09FullLaneWithoutLeaderRefuses: numbered publishes that fill the lane stay there until the next leader has heard of them, however long that
+// takes. What comes meanwhile is refused after the same time as without them, and not withheld for good.
+func TestG09FullLaneWithoutLeaderRefuses(t *testing.T) {
+	run(t, Config{LaneMessages: 8}, func(t *testing.T, w *world) {
+		w.meta.captures["a"] = true
+		w.leased()
+		l := w.shard.lead("b", 1)
+		w.wait("admitted", func() bool { return w.verdict("a") == Captured })
+		l.publish = func(uint64, *peer.PublishItem) fate { return lost }
+		r := newReceipts()
+		for i := range 8 {
+			w.publish(r, fmt.Sprint(i))
+		}
+		synctest.Wait()
+		w.shard.depose()
+		pass(4900 * time.Millisecond)
+		if v := w.verdict("a"); v != Withhold {
+			t.Fatalf("before a publish has waited long enough for a leader: %v", v)
+		}
+		before := w.change.Load()
+		pass(200 * time.Millisecond)
+		a := w.agent.Admit("a")
+		if a.Verdict != Refuse || a.Err.Condition != amqp.ErrCondInternalError || a.Err.Info[infoReason] != "no-majority" {
+			t.Fatalf("%+v %+v", a, a.Err)
+		}
+		if w.change.Load() == before {
+			t.Error("the router is not told")
+		}
+		pass(time.Minute) // all are void by now, and still there
+		if v := w.verdict("a"); v != Refuse {
+			t.Errorf("a minute later: %v", v)
+		}
+		before = w.change.Load()
+		w.shard.lead("c", 2)
+		w.wait("admitted again", func() bool { return w.verdict("a") == Captured && w.change.Load() > before })
+	})
+}

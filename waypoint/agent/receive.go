@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/posthouse/posthouse/waypoint/peer"
 )
@@ -29,6 +30,9 @@ func (s *shard) Opened(session *peer.Session, w *peer.Welcome) {
 		// What an earlier generation has to tell goes before a later one's attach.
 		slices.SortFunc(s.dirty, func(a, b *Subscription) int { return a.link.compare(b.link) })
 		s.setRefusing(nil, w.Pressure)
+		if s.leaderless.Swap(false) {
+			s.changed = true
+		}
 	}
 	s.mu.Unlock()
 	switch {
@@ -63,7 +67,7 @@ func (s *shard) Received(session *peer.Session, list []peer.Message) {
 func (s *shard) Closed(session *peer.Session, err error) {
 	s.mu.Lock()
 	if s.session == session {
-		s.session = nil
+		s.session, s.lost = nil, time.Now()
 	}
 	s.mu.Unlock()
 	s.kick()

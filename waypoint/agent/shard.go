@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/posthouse/posthouse/router/amqp"
 	"github.com/posthouse/posthouse/waypoint/peer"
 )
 
@@ -17,19 +18,22 @@ import (
 //
 // Locks: a Subscription's mu may be held when the shard's is taken, never the other way round.
 type shard struct {
-	id     uint32
-	agent  *Agent
-	log    *slog.Logger
-	dialer *peer.Dialer
-	wake   chan struct{} // capacity 1
+	id       uint32
+	agent    *Agent
+	log      *slog.Logger
+	dialer   *peer.Dialer
+	noLeader *amqp.Error
+	wake     chan struct{} // capacity 1
 
 	// Read by Admit without a lock.
-	full     atomic.Bool
-	refusing atomic.Pointer[refusing] // nil: nothing is
+	full       atomic.Bool
+	leaderless atomic.Bool              // for as long as a publish waits for a leader
+	refusing   atomic.Pointer[refusing] // nil: nothing is
 
 	mu      sync.Mutex
 	closed  bool
 	session *peer.Session // welcomed; nil while there is none
+	lost    time.Time     // since when there is none
 	lane    lane
 	links   map[uint64][]*Subscription // by subscription: its generations, seldom more than one
 	dirty   []*Subscription            // owe the leader something
@@ -58,9 +62,11 @@ type window struct {
 func newShard(a *Agent, id uint32) *shard {
 	return &shard{
 		id: id, agent: a, log: a.log.With("shard", id),
-		wake:  make(chan struct{}, 1),
-		lane:  lane{shard: id},
-		links: map[uint64][]*Subscription{},
+		noLeader: localRefusal(id, peer.ReasonNoMajority, retryAfter),
+		wake:     make(chan struct{}, 1),
+		lane:     lane{shard: id},
+		links:    map[uint64][]*Subscription{},
+		lost:     time.Now(),
 	}
 }
 
@@ -103,11 +109,15 @@ func (s *shard) turn(now time.Time) (wait time.Duration, more bool) {
 		s.sendWindow(session)
 	} else {
 		s.lane.refuseWaiting(now.Add(-cfg.WaitForLeader))
+		s.noteLeaderless(now)
 	}
 	s.lane.voidUnknown(now.Add(-cfg.UnknownAfter))
 	wait = time.Hour
 	if at, ok := s.lane.due(cfg.UnknownAfter, cfg.WaitForLeader); ok {
 		wait = max(at.Sub(now), time.Millisecond)
+	}
+	if session == nil && !s.leaderless.Load() {
+		wait = min(wait, s.lost.Add(cfg.WaitForLeader).Sub(now))
 	}
 	s.noteRoom()
 	changed, pressed, press := s.changed, s.pressed, s.press
@@ -175,6 +185,15 @@ func (s *shard) sendWindow(session *peer.Session) {
 	if open := s.window.received + size; s.window.told == 0 || open-s.window.told >= size/4 {
 		s.window.told = open
 		session.Send(&peer.Window{Bytes: open})
+	}
+}
+
+// noteLeaderless has admit refuse, once there has been no leader for as long as a publish waits for one: what fills the lane then may stay
+// for good, since its numbers have to be told to the next leader.
+func (s *shard) noteLeaderless(now time.Time) {
+	if !s.leaderless.Load() && now.Sub(s.lost) >= s.agent.cfg.WaitForLeader {
+		s.leaderless.Store(true)
+		s.changed = true
 	}
 }
 
