@@ -76,6 +76,7 @@ def drain():
         c.wait(lambda: not r.link.credit, timeout=20)
         assert not r.fetcher or not r.fetcher.has_message
     s = c.create_sender("q")
+    c.wait(lambda: s.link.credit, timeout=20)  # without, the drain would go out before the message
     d = s.link.send(Message(body="last"))
     r.link.drain(10)
     c.wait(lambda: r.fetcher.has_message, timeout=20)
