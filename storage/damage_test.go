@@ -237,15 +237,8 @@ func short(t *testing.T, fs *storagetest.FS) *storagetest.FS {
 	for i := uint64(1); i <= 20; i++ {
 		must(t, l.Append([]storage.Entry{{Index: i, Term: 3, Data: []byte("x")}}))
 	}
-	marks := fs.Files(t, "data", storagetest.Small)
-	before := string(fs.Bytes(t, marks[1]))
 	must(t, l.SetTerm(4))
-	until(t, "the marks are refreshed", func() bool { return string(fs.Bytes(t, marks[1])) != before })
-	until(t, "the marks are at rest", func() bool {
-		before = string(fs.Bytes(t, marks[1]))
-		time.Sleep(20 * cfg.MarkInterval)
-		return string(fs.Bytes(t, marks[1])) == before
-	})
+	must(t, storage.RefreshMarks(s))
 	killed := fs.Crash(0, 0)
 	must(t, s.Close())
 	return killed
