@@ -34,7 +34,7 @@ const lowShare = 64
 const propPressure amqp.Symbol = "posthouse:pressure"
 
 // memoryMarks watches the payloads in this node's memory: from low on all publishers have less credit, from full on what would have to
-// be kept is refused, and at the budget's limit, which lies above, the readers wait.
+// be kept, or to wait, is refused, and at the budget's limit, which lies above, the readers wait.
 type memoryMarks struct {
 	budget    *endpoint.Budget
 	low, full int64
@@ -46,7 +46,7 @@ func newMemoryMarks(b *endpoint.Budget, changed func()) *memoryMarks {
 	return &memoryMarks{budget: b, low: b.Limit() / 4 * 3, full: b.Limit() / 8 * 7, changed: changed}
 }
 
-// refuses is asked for each captured publish.
+// refuses is asked for each publish that is captured or withheld.
 func (m *memoryMarks) refuses() bool {
 	used := m.budget.Used()
 	return used >= m.low && m.look(used) == PressureFull

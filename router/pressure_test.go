@@ -131,3 +131,32 @@ func TestG07MemoryMarks(t *testing.T) {
 	level(PressureNone)
 	has(t, r, 128)
 }
+
+// TestG07FullMemoryHoldsNothingMore: what the store withholds waits in memory, so it is refused when that is full, with the reason, and what
+// waited before goes its way.
+func TestG07FullMemoryHoldsNothingMore(t *testing.T) {
+	store := &fakeStore{admission: Admission{Kind: Withhold}, answer: func(p Publish) { p.Receipt.Answered(Answer{Kind: Kept}) }}
+	r := start(t, func(c *Config) { c.Store, c.Memory, c.LinkCredit = store, 1<<20, 128 })[0]
+	early, late := sender(t, r, "a", nil), sender(t, r, "a", nil)
+	waits := make(chan goamqp.DeliveryState, 1)
+	go func() { waits <- send(t, early, "early") }()
+	eventually(t, "one is held", func() bool {
+		r.held.mu.Lock()
+		defer r.held.mu.Unlock()
+		return len(r.held.all) == 1
+	})
+	full := endpoint.NewMessage(make([]byte, 950<<10), r.budget)
+	for range 2 {
+		state, ok := send(t, late, "late").(*goamqp.StateRejected)
+		if !ok || state.Error == nil || state.Error.Info["reason"] != "memory" {
+			t.Fatalf("withheld with a full memory: %+v", state)
+		}
+		late = sender(t, r, "a", nil) // who has heard of it has no credit
+	}
+	full.Release()
+	eventually(t, "the memory is free", func() bool { return !r.memory.refuses() })
+	store.admit(Admission{Kind: Captured})
+	if _, ok := (<-waits).(*goamqp.StateAccepted); !ok {
+		t.Error("what waited is not accepted")
+	}
+}

@@ -40,18 +40,27 @@ func (p *publisher) delivered(in *endpoint.Delivery, b *endpoint.Batch) {
 		d.done(rejected, amqp.Errorf(amqp.ErrCondDecodeError, "the message can't be read: %v", err), b)
 		return
 	}
+	var admission Admission
 	p.mu.Lock()
-	if len(p.held) > 0 || p.releasing {
-		p.held = append(p.held, d)
-		p.mu.Unlock()
-		return
+	queued := len(p.held) > 0 || p.releasing
+	if !queued {
+		admission = p.router.store.Admit(p.address.name)
 	}
-	admission := p.router.store.Admit(p.address.name)
-	if admission.Kind == Withhold {
-		p.held = append(p.held, d)
+	if queued || admission.Kind == Withhold {
+		// What waits is in memory as what is kept is, and for longer.
+		full := p.router.memory.refuses()
+		if !full {
+			p.held = append(p.held, d)
+		}
 		p.mu.Unlock()
-		p.router.metrics.withheld.Inc()
-		p.router.held.add(p)
+		switch {
+		case full:
+			p.refused()
+			d.done(rejected, errNoMemory, b)
+		case !queued:
+			p.router.metrics.withheld.Inc()
+			p.router.held.add(p)
+		}
 		return
 	}
 	p.mu.Unlock()
