@@ -106,6 +106,21 @@ func (n *Node) Running() bool {
 	}
 }
 
+// endedByItself tells whether the process has ended, and how, though nobody ended it and nobody has waited for its end.
+func (n *Node) endedByItself() (ended bool, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.cmd == nil {
+		return false, nil
+	}
+	select {
+	case <-n.exited:
+		return true, n.err
+	default:
+		return false, nil
+	}
+}
+
 // Kill ends the process with SIGKILL and waits for its end.
 func (n *Node) Kill() { n.signalAndWait(syscall.SIGKILL) }
 

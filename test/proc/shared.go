@@ -47,6 +47,11 @@ func (s *Shared) For(t testing.TB) *Cluster {
 		logs[n] = len(n.Log())
 	}
 	t.Cleanup(func() {
+		for _, n := range s.cluster.Nodes {
+			if ended, err := n.endedByItself(); ended {
+				t.Errorf("node %s has ended by itself: %v", n.Name, err)
+			}
+		}
 		if t.Failed() {
 			for _, n := range s.cluster.Nodes {
 				t.Logf("node %s's log of this test ends:\n%s", n.Name, tail(n.Log()[logs[n]:], 60))
